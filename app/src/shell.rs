@@ -7,8 +7,8 @@ use leptos_router::{SsrMode, path};
 
 use crate::pages::{
     Account, Attempt, Attempts, Audit, Callback, Compose, Credentials, Device, Drafts, EmailConfig, Home, Inbox,
-    Invitation, InviteList, InviteMany, Login, MailHealth, Message, NotFound, Outbox, Person, Programs, SentMessage,
-    SignInRules, Users,
+    Invitation, InviteList, InviteMany, Login, MailHealth, Message, NotFound, Outbox, OwnPrograms, Person, Programs,
+    SentMessage, SignInRules, Users,
 };
 
 pub fn shell(options: LeptosOptions) -> impl IntoView {
@@ -56,6 +56,7 @@ pub fn App() -> impl IntoView {
                 <Route path=path!("/institution/users/invite/:list") view=InviteList ssr=mode.clone() />
                 <Route path=path!("/institution/users/:id") view=Person ssr=mode.clone() />
                 <Route path=path!("/account/email") view=Account ssr=mode.clone() />
+                <Route path=path!("/account/programs") view=OwnPrograms ssr=mode.clone() />
                 <Route path=path!("/account/email/attempts") view=Attempts ssr=mode.clone() />
                 <Route path=path!("/account/email/attempts/:id") view=Attempt ssr=mode.clone() />
                 <Route path=path!("/mail/inbox") view=Inbox ssr=mode.clone() />

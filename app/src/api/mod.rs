@@ -13,6 +13,7 @@ pub mod health;
 pub mod inbox;
 pub mod mailboxes;
 pub mod outbox;
+pub mod own_programs;
 #[cfg(feature = "ssr")]
 mod request;
 

@@ -13,7 +13,7 @@ mod proof;
 
 pub use accounts::Accounts;
 pub use audit::Audit;
-pub use devices::{Devices, SavedDevice};
+pub use devices::{Devices, OwnPrograms, SavedDevice};
 pub use drafts::{ComposeAction, Composed, Drafts, NewFile, PostedDraft};
 pub use email_config::{EmailConfig, Home, HomeNotice};
 pub use health::Health;
@@ -107,6 +107,7 @@ pub struct Backend {
     pub outbox: Arc<dyn Outbox>,
     pub health: Arc<dyn Health>,
     pub devices: Arc<dyn Devices>,
+    pub own_programs: Arc<dyn OwnPrograms>,
     pub inbox: Arc<dyn Inbox>,
     pub flashes: Arc<dyn Flashes>,
     pub errors: Arc<dyn ErrorLog>,

@@ -292,6 +292,29 @@ pub fn device_path(id: DeviceId) -> String {
     format!("{PROGRAMS_PATH}/{id}")
 }
 
+/// A program that a person added for a mailbox of theirs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnProgram {
+    pub id: DeviceId,
+    pub name: String,
+    pub login: String,
+    pub mailbox: String,
+    pub state: DeviceState,
+    pub last_used_at: Option<Timestamp>,
+    /// The last thing that went wrong, if it is the last that happened, and what to do.
+    pub problem: Option<String>,
+    pub advice: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OwnProgramsView {
+    pub is_allowed: bool,
+    pub programs: Vec<OwnProgram>,
+    /// Connected mailboxes of the person.
+    pub mailboxes: Vec<(MailboxId, String)>,
+    pub relay: RelayAddress,
+}
+
 /// Where devices connect to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RelayAddress {
@@ -309,6 +332,43 @@ impl RelayAddress {
     pub fn is_on(&self) -> bool {
         self.starttls.is_some() || self.tls.is_some() || self.plain.is_some()
     }
+}
+
+/// A place in the log, newest first: lines before it are older.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogPlace {
+    pub at: Timestamp,
+    /// Tells lines of one millisecond apart.
+    pub id: uuid::Uuid,
+}
+
+impl LogPlace {
+    /// Query of a page that begins at a place.
+    pub const QUERY: &'static str = "before";
+    /// Before every line.
+    pub const NEWEST: Self = Self { at: Timestamp(i64::MAX), id: uuid::Uuid::max() };
+}
+
+impl std::fmt::Display for LogPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.at.0, self.id.simple())
+    }
+}
+
+impl std::str::FromStr for LogPlace {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (at, id) = text.split_once('.').ok_or(())?;
+        Ok(Self { at: Timestamp(at.parse().map_err(|_| ())?), id: id.parse().map_err(|_| ())? })
+    }
+}
+
+/// A part of the log, newest first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogPage {
+    pub lines: Vec<RelayLine>,
+    /// Where older lines begin.
+    pub older: Option<LogPlace>,
 }
 
 /// A line of the log.
@@ -353,7 +413,7 @@ pub struct DeviceView {
     pub passwords: Vec<PasswordView>,
     pub last_used: Option<(Timestamp, String)>,
     pub relay: RelayAddress,
-    pub log: Vec<RelayLine>,
+    pub log: LogPage,
     pub log_days: i64,
     pub messages: Vec<DeviceMessage>,
     pub mailboxes: Vec<(MailboxId, String)>,
@@ -364,7 +424,9 @@ pub struct ProgramsView {
     pub relay: RelayAddress,
     pub devices: Vec<DeviceRow>,
     /// Connections that belong to no device.
-    pub strangers: Vec<RelayLine>,
+    pub strangers: LogPage,
+    /// Whether people may add programs for their own mailboxes.
+    pub own_programs: bool,
     pub mailboxes: Vec<(MailboxId, String)>,
 }
 

@@ -34,8 +34,9 @@ pub use credential::{
     CertificateView, CredentialKind, CredentialUses, CredentialsView, FederationView, Superseded, read_secret_list,
 };
 pub use device::{
-    DeviceForm, DeviceKind, DeviceMessage, DeviceRow, DeviceSettings, DeviceState, DeviceView, PER_HOUR, PasswordView,
-    ProgramsView, RecipientRule, RelayAddress, RelayLine, SenderRule, device_path, login_of,
+    DeviceForm, DeviceKind, DeviceMessage, DeviceRow, DeviceSettings, DeviceState, DeviceView, LogPage, LogPlace,
+    OwnProgram, OwnProgramsView, PER_HOUR, PasswordView, ProgramsView, RecipientRule, RelayAddress, RelayLine,
+    SenderRule, device_path, login_of,
 };
 pub use diagnosis::{BEFORE_COMMANDS, Diagnosis, Evidence, FixedBy, Help, Instruction, Remedy};
 pub use email_state::{EmailState, Stopped};

@@ -5,6 +5,8 @@ use super::escaped;
 pub const HOME_PATH: &str = "/";
 pub const LOGIN_PATH: &str = "/login";
 pub const ACCOUNT_PATH: &str = "/account/email";
+/// Programs that send as the person.
+pub const OWN_PROGRAMS_PATH: &str = "/account/programs";
 pub const ACCOUNT_ATTEMPTS_PATH: &str = "/account/email/attempts";
 pub const EMAIL_CONFIG_PATH: &str = "/institution/config/general/email";
 pub const SIGN_IN_SETTINGS_PATH: &str = "/institution/config/general/sign-in";
@@ -22,6 +24,7 @@ pub const MICROSOFT_SIGN_IN_PATH: &str = "/login/microsoft";
 pub const MAIL_HEALTH_PATH: &str = "/institution/mail-health";
 /// Programs and devices.
 pub const PROGRAMS_PATH: &str = "/institution/programs";
+pub const RELAY_CERTIFICATE_PATH: &str = "/institution/programs/certificate.pem";
 pub const DEVICE_EVENTS_PATH: &str = "/events/devices";
 pub const AUDIT_PATH: &str = "/institution/audit";
 /// The log as a file.

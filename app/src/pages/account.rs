@@ -1,7 +1,7 @@
 //! User Account > Email.
 
 use crate::api::mailboxes::{ConfigureAndTest, Disconnect, SetAliases, TryAgain};
-use crate::model::{ACCOUNT_ATTEMPTS_PATH, COMPOSE_PATH, EMAIL_CONFIG_PATH, FormName};
+use crate::model::{ACCOUNT_ATTEMPTS_PATH, COMPOSE_PATH, EMAIL_CONFIG_PATH, FormName, OWN_PROGRAMS_PATH};
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
 
@@ -68,6 +68,13 @@ pub fn Account() -> impl IntoView {
             .collect_view();
         let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis /> });
         let attempts = history(&account.attempts, ACCOUNT_ATTEMPTS_PATH);
+        let programs = page.backend.own_programs.may_add(&user).await?.then(|| {
+            view! {
+                <p>
+                    <a href=OWN_PROGRAMS_PATH>"Programs that send as you"</a>
+                </p>
+            }
+        });
         Ok(view! {
             <Layout
                 user
@@ -83,7 +90,7 @@ pub fn Account() -> impl IntoView {
                 />
                 {diagnosis}
                 <div class="columns">
-                    <div class="main-column">{boxes} {form}</div>
+                    <div class="main-column">{boxes} {form} {programs}</div>
                     <div class="side-column">{postmark.map(|(ms, at)| view! { <Postmark arrival_ms=ms day=day(at.0) /> })} {attempts}</div>
                 </div>
             </Layout>

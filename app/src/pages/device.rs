@@ -5,24 +5,27 @@ use leptos::server_fn::ServerFn;
 use leptos_router::hooks::use_params_map;
 
 use super::administrator_page;
-use super::programs::{device_form, relay_line, settings_to_type, state_badge};
+use super::programs::{device_form, log_place, log_turn, relay_line, settings_to_type, state_badge};
 use crate::api::devices::{PauseDevice, RemoveDevice, RenewDevicePassword, SendDeviceTest};
 use crate::components::{ErrorSummary, Layout, PlainDiagnosis, Section, Submit, Time, TimeFormat, day, delivery_badge};
 use crate::error::AppError;
 use crate::islands::LiveMail;
-use crate::model::{DEVICE_EVENTS_PATH, DeviceMessage, DeviceState, DeviceView, FormName, PROGRAMS_PATH, escaped};
+use crate::model::{
+    DEVICE_EVENTS_PATH, DeviceMessage, DeviceState, DeviceView, FormName, LogPlace, PROGRAMS_PATH, device_path, escaped,
+};
 
 /// `/institution/programs/{id}`
 #[component]
 pub fn Device() -> impl IntoView {
     let id = use_params_map().get_untracked().get("id").and_then(|text| text.parse().ok());
+    let before = log_place();
     administrator_page(move |page, admin| async move {
         let id = id.ok_or(AppError::NotFound)?;
         let flash = page.flash(&[FormName::Device]).await;
         // Read before the page, so that changes in between are followed, too.
         let version = page.backend.devices.device_version(&admin, id).await?;
         let events = format!("{DEVICE_EVENTS_PATH}/{id}?version={}", escaped(&version));
-        let view = page.backend.devices.device(&admin, id).await?;
+        let view = page.backend.devices.device(&admin, id, before).await?;
         let name = view.settings.name.clone();
         let summary = summary(&view);
         let to_type = settings_to_type(&view.relay, &view.login, &view.settings);
@@ -30,7 +33,7 @@ pub fn Device() -> impl IntoView {
         let change_open = !flash.errors.is_empty();
         let danger = danger(&view);
         let days = view.log_days;
-        let log = log(&view);
+        let log = log(&view, before);
         let messages = messages(view.messages);
         Ok(view! {
             <Layout user=(*admin).clone() title=name trail="Institution › Programs and devices" section=Section::Institution flash=flash.clone()>
@@ -138,15 +141,20 @@ fn summary(view: &DeviceView) -> AnyView {
 }
 
 /// Nothing here needs JavaScript: live updates replace it.
-fn log(view: &DeviceView) -> AnyView {
-    if view.log.is_empty() {
+fn log(view: &DeviceView, before: LogPlace) -> AnyView {
+    if view.log.lines.is_empty() && before == LogPlace::NEWEST {
         return view! { <p class="quiet empty">"It has not connected yet."</p> }.into_any();
     }
     // The advice of the newest problem is open; older lines say what happened.
-    let newest = view.log.iter().position(|line| line.event.is_problem());
-    let lines = view.log.iter().cloned().enumerate().map(|(at, line)| relay_line(line, Some(at) == newest));
+    let newest = view.log.lines.iter().position(|line| line.event.is_problem());
+    let lines = view.log.lines.iter().cloned().enumerate().map(|(at, line)| relay_line(line, Some(at) == newest));
     let lines = lines.collect_view();
-    view! { <ol class="relay-log">{lines}</ol> }.into_any()
+    let turn = log_turn(&device_path(view.id), "log-title", before, view.log.older);
+    view! {
+        <ol class="relay-log">{lines}</ol>
+        {turn}
+    }
+    .into_any()
 }
 
 fn messages(messages: Vec<DeviceMessage>) -> Option<AnyView> {

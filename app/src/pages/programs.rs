@@ -2,22 +2,27 @@
 
 use leptos::prelude::*;
 use leptos::server_fn::ServerFn;
+use leptos_router::hooks::use_query_map;
 
 use super::administrator_page;
 use crate::api::devices::SaveDevice;
-use crate::components::{ErrorSummary, Field, Layout, RadioGroup, Section, TextInput, Time, TimeFormat, badge, day};
+use crate::api::own_programs::AllowOwnPrograms;
+use crate::components::{
+    ErrorSummary, Field, Layout, RadioGroup, Section, Submit, TextInput, Time, TimeFormat, badge, day,
+};
 use crate::islands::SubmitButton;
 use crate::model::{
-    ACCOUNT_PATH, DeviceKind, DeviceRow, DeviceSettings, DeviceState, Flash, FormName, MailboxId, PER_HOUR,
-    RecipientRule, RelayAddress, RelayLine, SenderRule,
+    ACCOUNT_PATH, DeviceKind, DeviceRow, DeviceSettings, DeviceState, Flash, FormName, LogPage, LogPlace, MailboxId,
+    PER_HOUR, PROGRAMS_PATH, RELAY_CERTIFICATE_PATH, RecipientRule, RelayAddress, RelayLine, SenderRule,
 };
 
 /// `/institution/programs`
 #[component]
 pub fn Programs() -> impl IntoView {
-    administrator_page(|page, admin| async move {
+    let before = log_place();
+    administrator_page(move |page, admin| async move {
         let flash = page.flash(&[FormName::Device]).await;
-        let view = page.backend.devices.programs(&admin).await?;
+        let view = page.backend.devices.programs(&admin, before).await?;
         let off = (!view.relay.is_on()).then(|| {
             view! {
                 <section class="sheet">
@@ -83,7 +88,8 @@ pub fn Programs() -> impl IntoView {
             }
             .into_any()
         };
-        let strangers = strangers(view.strangers);
+        let strangers = strangers(view.strangers, before);
+        let own = view.relay.is_on().then(|| own_programs(view.own_programs));
         Ok(view! {
             <Layout
                 user=(*admin).clone()
@@ -98,7 +104,7 @@ pub fn Programs() -> impl IntoView {
                     {off} {add} <section class="sheet" aria-labelledby="devices-title">
                         <h2 id="devices-title">"Programs and devices"</h2>
                         {list}
-                    </section> {strangers}
+                    </section> {own} {strangers}
                     <p class="quiet">
                         "For bulk mail within your institution Microsoft has High Volume Email. Programs that read mail with a password are not served here."
                     </p>
@@ -150,20 +156,63 @@ fn row(device: DeviceRow) -> AnyView {
     .into_any()
 }
 
-fn strangers(lines: Vec<RelayLine>) -> Option<AnyView> {
-    if lines.is_empty() {
+/// Whether people may add programs for their own mailboxes.
+fn own_programs(allowed: bool) -> AnyView {
+    let (text, to, label) = if allowed {
+        (
+            "People may add programs that send as themselves, under User Account › Email. They are in the list above.",
+            "no",
+            "Stop allowing it",
+        )
+    } else {
+        ("People can't add programs that send as themselves.", "yes", "Allow it")
+    };
+    view! {
+        <section class="sheet" aria-labelledby="own-title">
+            <h2 id="own-title">"Programs of people"</h2>
+            <p>{text}</p>
+            <Submit action=AllowOwnPrograms::PATH values=vec![("allowed", to.to_owned())] label />
+        </section>
+    }
+    .into_any()
+}
+
+fn strangers(log: LogPage, before: LogPlace) -> Option<AnyView> {
+    if log.lines.is_empty() && before == LogPlace::NEWEST {
         return None;
     }
-    let rows = lines.into_iter().map(|line| relay_line(line, true)).collect_view();
+    let turn = log_turn(PROGRAMS_PATH, "strangers-title", before, log.older);
+    let rows = log.lines.into_iter().map(|line| relay_line(line, true)).collect_view();
     Some(
         view! {
             <section class="sheet" aria-labelledby="strangers-title">
                 <h2 id="strangers-title">"Connections that belong to no device"</h2>
                 <ol class="relay-log">{rows}</ol>
+                {turn}
             </section>
         }
         .into_any(),
     )
+}
+
+/// Where the log of a page begins.
+pub fn log_place() -> LogPlace {
+    let given = use_query_map().get_untracked().get(LogPlace::QUERY);
+    given.and_then(|text| text.parse().ok()).unwrap_or(LogPlace::NEWEST)
+}
+
+/// Links to the other parts of a log.
+pub fn log_turn(path: &str, anchor: &str, before: LogPlace, older: Option<LogPlace>) -> Option<AnyView> {
+    let link = |query: String, label: &'static str| {
+        view! {
+            <a class="button" href=format!("{path}{query}#{anchor}")>
+                {label}
+            </a>
+        }
+    };
+    let newest = (before != LogPlace::NEWEST).then(|| link(String::new(), "Newest lines"));
+    let older = older.map(|place| link(format!("?{}={place}", LogPlace::QUERY), "Older lines"));
+    (newest.is_some() || older.is_some()).then(|| view! { <p class="actions">{newest} {older}</p> }.into_any())
 }
 
 /// A line of the log: when, from where, what, and what to do.
@@ -334,6 +383,23 @@ pub fn device_form(
     .into_any()
 }
 
+/// Server and ports for programs that sign in.
+pub fn ports_to_type(relay: &RelayAddress) -> AnyView {
+    let row = |name: &'static str, value: String| {
+        view! {
+            <dt>{name}</dt>
+            <dd class="mono">{value}</dd>
+        }
+    };
+    let port = |name: &'static str, port: Option<u16>| port.map(|port| row(name, port.to_string()));
+    view! {
+        {row("SMTP server", relay.host.clone())}
+        {port("Port, with STARTTLS", relay.starttls)}
+        {port("Port, with SSL/TLS", relay.tls)}
+    }
+    .into_any()
+}
+
 /// What to type into a device, as its panel names it.
 pub fn settings_to_type(relay: &RelayAddress, login: &str, settings: &DeviceSettings) -> AnyView {
     let row = |name: &'static str, value: String| {
@@ -342,8 +408,6 @@ pub fn settings_to_type(relay: &RelayAddress, login: &str, settings: &DeviceSett
             <dd class="mono">{value}</dd>
         }
     };
-    let port = |name: &'static str, port: Option<u16>| port.map(|port| row(name, port.to_string()));
-    let host = relay.host.clone();
     let sign_in = (!settings.by_address).then(|| {
         view! {
             {row("SMTP authentication", "on (LOGIN or PLAIN)".to_owned())}
@@ -352,25 +416,25 @@ pub fn settings_to_type(relay: &RelayAddress, login: &str, settings: &DeviceSett
             {row("Password", "the one that was shown when it was made".to_owned())}
         }
     });
-    let plain = settings.by_address.then(|| port("Port without encryption", relay.plain));
-    let tls = (!settings.by_address).then(|| {
-        view! {
-            {port("Port, with STARTTLS", relay.starttls)}
-            {port("Port, with SSL/TLS", relay.tls)}
-        }
-    });
+    let ports = if settings.by_address {
+        view! { {row("SMTP server", relay.host.clone())} {relay.plain.map(|port| row("Port without encryption", port.to_string()))} }.into_any()
+    } else {
+        ports_to_type(relay)
+    };
     let fingerprint = relay.fingerprint.clone().filter(|_| !settings.by_address).map(|fingerprint| {
         view! {
             <p class="quiet">
-                "The certificate was made by Entrepost. Devices that verify it need it imported, or “verify certificate” switched off. SHA-256: "
-                <span class="mono">{fingerprint}</span>
+                "The certificate was made by Entrepost. Devices that verify it need it imported, or “verify certificate” switched off. "
+                <a href=RELAY_CERTIFICATE_PATH download>
+                    "Download the certificate"
+                </a> ". SHA-256: " <span class="mono">{fingerprint}</span>
             </p>
         }
     });
     view! {
         <section class="sheet" aria-labelledby="type-title">
             <h2 id="type-title">"What to type into it"</h2>
-            <dl class="facts">{row("SMTP server", host)} {tls} {plain} {sign_in} {row("Sender address (From)", settings.mailbox.clone())}</dl>
+            <dl class="facts">{ports} {sign_in} {row("Sender address (From)", settings.mailbox.clone())}</dl>
             {fingerprint}
             <p class="quiet">{format!("Messages may have {}, and 500 recipients.", crate::model::size_in_words(relay.most_bytes))}</p>
         </section>

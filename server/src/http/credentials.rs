@@ -27,6 +27,18 @@ pub(super) async fn certificate(
     }
 }
 
+/// The certificate of the relay, to import into devices.
+pub(super) async fn relay_certificate(
+    State(state): State<AppState>,
+    Extension(visitor): Extension<Visitor>,
+) -> Response {
+    let read = async { state.backend.devices.relay_certificate(&visitor.administrator()?).await };
+    match read.await {
+        Ok(pem) => file("application/x-pem-file", "entrepost-relay.pem", pem),
+        Err(error) => refused("The certificate was not downloaded", &state.backend.told(error)),
+    }
+}
+
 /// Seconds for which an answer may be kept: a new key is published a day before it signs.
 const KEPT: &str = "public, max-age=3600";
 

@@ -20,7 +20,7 @@ use app::backend::{Backend, Visitor};
 use app::model::{
     ATTEMPT_EVENTS_PATH, AUDIT_CSV_PATH, CERTIFICATE_PATH, DEVICE_EVENTS_PATH, INVITE_PATH, ISSUER_PATH, KEY_SET_PATH,
     MAIL_EVENTS_PATH, MESSAGE_ATTACHMENT_PATH, MESSAGE_DOCUMENT_PATH, MESSAGE_RAW_PATH, MICROSOFT_SIGN_IN_PATH,
-    USERS_PATH,
+    RELAY_CERTIFICATE_PATH, USERS_PATH,
 };
 use axum::Router;
 use axum::extract::FromRef;
@@ -137,6 +137,7 @@ pub fn router(services: Arc<Services>, leptos: LeptosOptions) -> Router {
         .route(MICROSOFT_SIGN_IN_PATH, get(microsoft::begin))
         .route(AUDIT_CSV_PATH, post(audit::csv))
         .route(&format!("{CERTIFICATE_PATH}/{{id}}"), get(credentials::certificate))
+        .route(RELAY_CERTIFICATE_PATH, get(credentials::relay_certificate))
         .route(ISSUER_PATH, get(credentials::issuer))
         .route(KEY_SET_PATH, get(credentials::key_set))
         .route(MESSAGE_DOCUMENT_PATH, get(mail::document))

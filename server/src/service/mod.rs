@@ -110,6 +110,7 @@ impl Services {
             outbox: Arc::new(handle.clone()),
             health: Arc::new(handle.clone()),
             devices: Arc::new(handle.clone()),
+            own_programs: Arc::new(handle.clone()),
             inbox: Arc::new(handle.clone()),
             flashes: Arc::new(handle.clone()),
             errors: Arc::new(handle),

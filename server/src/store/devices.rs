@@ -1,6 +1,7 @@
 //! Programs and devices, their passwords, and the receipts of their messages.
 
-use app::model::{DeliveryId, DeviceId, DeviceSettings, InstitutionId, RelayEvent, Timestamp};
+use app::model::{DeliveryId, DeviceId, DeviceSettings, InstitutionId, LogPlace, RelayEvent, Timestamp, UserId};
+use std::collections::HashSet;
 use uuid::Uuid;
 
 use super::sql::{Columns, changed, columns, execute, execute_rows, fetch_all, fetch_optional, insert_rows, select};
@@ -16,13 +17,18 @@ pub struct Device {
     pub created_at: Timestamp,
     pub last_used_at: Option<Timestamp>,
     pub last_used_from: String,
+    /// Whose program it is; none: the institution's.
+    pub owner: Option<UserId>,
 }
 
 columns!(DeviceSettings: name, kind, mailbox, sender_rule, display_name, recipients, recipient_list, messages_per_hour, contact,
     networks, by_address, ask_first, expires_on);
+// A person's program stops with the institution's permission, and with the person.
 columns!(Device: id = "devices.id", institution = "devices.institution_id", login,
     settings = "name, kind, mailbox, sender_rule, display_name, recipients, recipient_list, messages_per_hour, contact,
-    networks, by_address, ask_first, expires_on", paused, created_at = "devices.created_at", last_used_at, last_used_from);
+    networks, by_address, ask_first, expires_on", paused = "CASE WHEN paused = 1 OR (owner_id IS NOT NULL AND (
+      COALESCE((SELECT own_programs FROM email_settings s WHERE s.institution_id = devices.institution_id), 0) = 0
+      OR EXISTS (SELECT 1 FROM users u WHERE u.id = devices.owner_id AND u.disabled_at IS NOT NULL))) THEN 1 ELSE 0 END", created_at = "devices.created_at", last_used_at, last_used_from, owner = "owner_id");
 
 #[derive(Debug, Clone)]
 pub struct DevicePassword {
@@ -68,11 +74,12 @@ impl Store {
         } = &new.settings;
         execute!(&mut **tx,
             "INSERT INTO devices (id, institution_id, name, login, kind, mailbox, mailbox_key, sender_rule, display_name,
-               recipients, recipient_list, messages_per_hour, contact, networks, by_address, ask_first, expires_on, created_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18)";
+               recipients, recipient_list, messages_per_hour, contact, networks, by_address, ask_first, expires_on, created_at,
+               owner_id)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19)";
             new.id, new.institution, name, new.login, *kind, mailbox, mailbox.to_lowercase(), *sender_rule, display_name,
             *recipients, recipient_list.join("\n"), *messages_per_hour, contact, networks.join("\n"), *by_address, *ask_first,
-            expires_on.clone(), new.created_at
+            expires_on.clone(), new.created_at, new.owner
         )
     }
 
@@ -137,6 +144,35 @@ impl Store {
         fetch_all!(&self.reads,
             select::<Device>("FROM devices WHERE institution_id = $1 ORDER BY name, id LIMIT $2"); institution, limit
         )
+    }
+
+    /// A person's programs.
+    pub async fn devices_of(&self, institution: InstitutionId, owner: UserId) -> Result<Vec<Device>> {
+        fetch_all!(&self.reads,
+            select::<Device>("FROM devices WHERE institution_id = $1 AND owner_id = $2 ORDER BY name, id"); institution, owner
+        )
+    }
+
+    pub async fn device_logins(&self, institution: InstitutionId) -> Result<HashSet<String>> {
+        let all: Vec<String> =
+            fetch_all!(&self.reads, "SELECT login FROM devices WHERE institution_id = $1"; institution)?;
+        Ok(all.into_iter().collect())
+    }
+
+    /// Whether people may add programs for their own mailboxes.
+    pub async fn own_programs(&self, institution: InstitutionId) -> Result<bool> {
+        let allowed: Option<bool> = fetch_optional!(&self.reads,
+            "SELECT own_programs FROM email_settings WHERE institution_id = $1"; institution
+        )?;
+        Ok(allowed.unwrap_or_default())
+    }
+
+    /// `false`: email is not set up.
+    pub async fn set_own_programs(&self, tx: &mut Tx, institution: InstitutionId, allowed: bool) -> Result<bool> {
+        let changed = changed!(&mut **tx,
+            "UPDATE email_settings SET own_programs = $2 WHERE institution_id = $1"; institution, allowed
+        )?;
+        Ok(changed > 0)
     }
 
     pub async fn device(&self, institution: InstitutionId, device: DeviceId) -> Result<Option<Device>> {
@@ -285,16 +321,19 @@ impl Store {
         &self,
         institution: InstitutionId,
         device: Option<DeviceId>,
+        before: LogPlace,
         limit: i64,
     ) -> Result<Vec<RelayEntry>> {
         match device {
             Some(device) => fetch_all!(&self.reads,
-                select::<RelayEntry>("FROM relay_log WHERE institution_id = $1 AND device_id = $2 ORDER BY at DESC, id DESC LIMIT $3");
-                institution, device, limit
+                select::<RelayEntry>("FROM relay_log WHERE institution_id = $1 AND device_id = $2 AND at <= $3 AND (at < $3 OR id < $4)
+                 ORDER BY at DESC, id DESC LIMIT $5");
+                institution, device, before.at, before.id, limit
             ),
             None => fetch_all!(&self.reads,
-                select::<RelayEntry>("FROM relay_log WHERE institution_id = $1 AND device_id IS NULL ORDER BY at DESC, id DESC LIMIT $2");
-                institution, limit
+                select::<RelayEntry>("FROM relay_log WHERE institution_id = $1 AND device_id IS NULL AND at <= $2 AND (at < $2 OR id < $3)
+                 ORDER BY at DESC, id DESC LIMIT $4");
+                institution, before.at, before.id, limit
             ),
         }
     }
@@ -306,6 +345,21 @@ impl Store {
                SELECT (SELECT l.id FROM relay_log l WHERE l.institution_id = $1 AND l.device_id = d.id ORDER BY l.at DESC, l.id DESC LIMIT 1)
                FROM devices d WHERE d.institution_id = $1)");
             institution
+        )
+    }
+
+    /// The first recipients of a device's messages since a time, in their order.
+    pub async fn device_recipients(
+        &self,
+        institution: InstitutionId,
+        device: DeviceId,
+        since: Timestamp,
+        most: i64,
+    ) -> Result<Vec<(DeliveryId, String)>> {
+        fetch_all!(&self.reads,
+            "SELECT r.delivery_id, r.address FROM recipients r JOIN deliveries d ON d.id = r.delivery_id
+             WHERE d.institution_id = $1 AND d.device_id = $2 AND d.created_at >= $3 AND r.position < $4 ORDER BY r.position";
+            institution, device, since, most
         )
     }
 

@@ -130,6 +130,10 @@ impl Store {
             "DELETE FROM flashes WHERE institution_id = $1 AND user_id = $2",
             "DELETE FROM mail_versions WHERE institution_id = $1 AND user_id = $2",
             "DELETE FROM invitation_list_rows WHERE list_id IN (SELECT id FROM invitation_lists WHERE institution_id = $1) AND user_id = $2",
+            "DELETE FROM device_notices WHERE device_id IN (SELECT id FROM devices WHERE institution_id = $1 AND owner_id = $2)",
+            "DELETE FROM device_passwords WHERE device_id IN (SELECT id FROM devices WHERE institution_id = $1 AND owner_id = $2)",
+            "DELETE FROM relay_log WHERE device_id IN (SELECT id FROM devices WHERE institution_id = $1 AND owner_id = $2)",
+            "DELETE FROM devices WHERE institution_id = $1 AND owner_id = $2",
             "DELETE FROM users WHERE institution_id = $1 AND id = $2",
         ] {
             execute!(&mut **tx, statement; institution, user)?;

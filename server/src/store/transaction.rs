@@ -77,7 +77,8 @@ impl Tx {
         execute_rows!(&mut *self,
             // WHERE tells ON CONFLICT from the ON of a join.
             "INSERT INTO mail_versions (user_id, institution_id, version)
-             SELECT DISTINCT column1, column2, 1 FROM (VALUES {}) AS changed WHERE TRUE ORDER BY column1
+             SELECT DISTINCT column1, column2, 1 FROM (VALUES {}) AS changed
+             WHERE EXISTS (SELECT 1 FROM users WHERE users.id = changed.column1) ORDER BY column1
              ON CONFLICT (user_id) DO UPDATE SET version = mail_versions.version + 1";
             changed.as_slice(), |row| row.0, row.1
         )?;

@@ -35,6 +35,7 @@ mod microsoft;
 mod migration;
 mod outbox;
 mod outcomes;
+mod own_programs;
 mod people;
 mod pipelining;
 mod plans;

@@ -1,10 +1,11 @@
 //! The relay over real sockets: what devices say, and what is answered.
 
-use app::model::{RelayEvent, Repair};
+use app::model::{RELAY_CERTIFICATE_PATH, RelayEvent, Repair, Timestamp};
 use server::clock::Clock;
+use server::store::RelayEntry;
 
-use crate::common::Database;
 use crate::common::relay::{Client, RelayWorld, base64, plain};
+use crate::common::{Browser, Database};
 
 const CONTENT: &str =
     "From: scanner@old.example <scanner@old.example>\r\nSubject: Scan\r\nTo: admin@demo.example\r\n\r\nPage 1\r\n";
@@ -273,6 +274,75 @@ async fn the_certificate_is_made_once_and_read_again_when_its_files_change() {
     std::fs::write(file("a.pem"), "nothing").unwrap();
     for _ in 0..3 {
         assert_eq!(shown(world.bound.tls.unwrap()).await, second);
+    }
+    world.services.store.close().await;
+}
+
+/// The log is read in parts, also where many lines have one time.
+#[tokio::test(flavor = "multi_thread")]
+async fn all_of_the_log_is_reached_in_parts() {
+    for database in Database::both().await {
+        let world = RelayWorld::start(&database).await;
+        let device = world.device("Talkative", &[]).await;
+        for of in [Some(device.id), None] {
+            let lines = (0..250_i64).map(|number| RelayEntry {
+                id: world.clock.uuid(),
+                institution: world.institution,
+                device: of,
+                at: Timestamp(1_000_000_000_000 + number / 40),
+                address: format!("192.0.2.{number}"),
+                event: RelayEvent::WrongPassword,
+            });
+            world.services.store.add_relay_log(&lines.collect::<Vec<_>>()).await.unwrap();
+            let first = of.map_or("/institution/programs".to_owned(), |id| format!("/institution/programs/{id}"));
+            let (mut path, mut seen) = (first.clone(), std::collections::BTreeSet::new());
+            for _ in 0..10 {
+                let page = world.admin.get(&world.url("demo", &path)).await.text().await.unwrap();
+                let log = page.split("class=\"relay-log\"").nth(1).unwrap();
+                let shown = log.split("192.0.2.").skip(1).map(|rest| rest.split('<').next().unwrap().to_owned());
+                for one in shown {
+                    assert!(seen.insert(one), "shown twice");
+                }
+                let Some((before, _)) = log.split_once("Older lines") else { break };
+                let href = before.rsplit_once("href=\"").unwrap().1.split(['"', '#']).next().unwrap();
+                path = href.to_owned();
+            }
+            assert_eq!(seen.len(), 250);
+            assert!(world.admin.get(&world.url("demo", &format!("{first}?before=nonsense"))).await.status() == 200);
+        }
+        world.services.store.close().await;
+    }
+}
+
+/// Without files the relay makes its certificate: an administrator downloads it, and a device that has it imported trusts the relay.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certificate_that_was_made_here_is_downloaded_and_trusted() {
+    let database = Database::sqlite();
+    let none = ["ENTREPOST_RELAY_CERTIFICATE_FILE", "ENTREPOST_RELAY_KEY_FILE"].map(|name| (name, String::new()));
+    let world = RelayWorld::start_with(&database, Clock::system(), &none).await;
+    let device = world.device("Careful", &[]).await;
+    assert!(world.page(&device).await.contains(RELAY_CERTIFICATE_PATH));
+    let address = world.url("demo", RELAY_CERTIFICATE_PATH);
+    let pem = world.admin.get(&address).await.text().await.unwrap();
+    let file = world.directory.path().join("imported.pem");
+    std::fs::write(&file, &pem).unwrap();
+    let trusts = async |more: &[&str]| {
+        let mut command = tokio::process::Command::new("openssl");
+        let to = world.bound.tls.unwrap().to_string();
+        command.args(["s_client", "-connect", &to, "-verify_return_error"]).args(more);
+        let quiet = || std::process::Stdio::null();
+        command.stdin(quiet()).stdout(quiet()).stderr(quiet());
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(20), command.status()).await;
+        ended.expect("openssl ends").unwrap().success()
+    };
+    assert!(trusts(&["-CAfile", &file.display().to_string()]).await, "{pem}");
+    assert!(!trusts(&[]).await, "without it");
+    // It has no private part, and only administrators get it.
+    assert!(pem.starts_with("-----BEGIN CERTIFICATE-----") && !pem.contains("PRIVATE"), "{pem}");
+    let user = Browser::new(&world);
+    user.sign_in(&world, "demo", "user@demo.example").await;
+    for other in [user, Browser::new(&world)] {
+        assert!(!other.get(&address).await.text().await.unwrap().contains("BEGIN CERTIFICATE"));
     }
     world.services.store.close().await;
 }

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use app::backend::{Administrator, BackendError, Devices, MailStream, Result, SavedDevice};
 use app::error::AppError;
 use app::model::{
-    AttemptKind, AuditAction, DeliveryState, DeviceForm, DeviceId, DeviceMessage, DeviceRow, DeviceSettings,
-    DeviceState, DeviceView, EmailAddress, FieldError, InstitutionId, MailboxId, MailboxState, Notice, PasswordView,
-    ProgramsView, RelayAddress, RelayLine, Timestamp, Tone, login_of, masked,
+    AttemptKind, AuditAction, DeliveryId, DeliveryState, DeviceForm, DeviceId, DeviceMessage, DeviceRow,
+    DeviceSettings, DeviceState, DeviceView, EmailAddress, FieldError, InstitutionId, LogPage, LogPlace, MailboxId,
+    MailboxState, Notice, PasswordView, ProgramsView, RelayAddress, RelayLine, Timestamp, Tone, login_of, masked,
 };
 use async_trait::async_trait;
 
@@ -15,13 +15,15 @@ use super::super::{Handle, Happened, Services, Who};
 use super::submit::{NotTaken, Submission, Submitter, has_expired, without_addresses};
 use crate::clock::sha256;
 use crate::config::network;
-use crate::store::{Delivery, Device, DevicePassword, Mailbox, RelayEntry};
+use crate::store::{Delivery, Device, DevicePassword, Mailbox};
 
 /// Devices of an institution.
 const MOST_DEVICES: i64 = 500;
 /// Lines of the log, and messages, that are shown.
 const LINES: i64 = 100;
 const MESSAGES: i64 = 20;
+/// Recipients of a message that are shown.
+const RECIPIENTS: i64 = 5;
 const STRANGERS: i64 = 50;
 /// How long an old password works beside the new one, in milliseconds: a day.
 const OVERLAP_MS: i64 = 24 * 60 * 60 * 1000;
@@ -32,7 +34,7 @@ const PASSWORD_LETTERS: usize = 20;
 const ROUND: std::time::Duration = std::time::Duration::from_secs(1);
 
 impl Services {
-    fn new_password(&self) -> (String, DevicePassword) {
+    pub(super) fn new_password(&self) -> (String, DevicePassword) {
         let mut bytes = [0_u8; PASSWORD_LETTERS];
         self.clock.fill(&mut bytes);
         let password: String = bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte & 31)])).collect();
@@ -56,7 +58,7 @@ impl Services {
         Ok(all.into_iter().filter(|mailbox| mailbox.kind == AttemptKind::Personal).collect())
     }
 
-    fn relay_address(&self, slug: &str) -> RelayAddress {
+    pub(super) fn relay_address(&self, slug: &str) -> RelayAddress {
         let Some((bound, fingerprint)) = self.relay_bound.get() else { return RelayAddress::default() };
         let host = self.config.relay.hostname.clone().unwrap_or_else(|| self.config.public_url.host(slug));
         RelayAddress {
@@ -88,6 +90,14 @@ impl Services {
         })
     }
 
+    /// A login for a name that no other device has.
+    pub(super) async fn free_login(&self, institution: InstitutionId, name: &str) -> Result<String> {
+        let (wanted, known) = (login_of(name), self.store.device_logins(institution).await?);
+        let numbered = (2..).map(|number| format!("{wanted}{number}"));
+        let mut logins = std::iter::once(wanted.clone()).chain(numbered).take(known.len() + 1);
+        Ok(logins.find(|login| !known.contains(login)).unwrap_or(wanted))
+    }
+
     async fn add_device(&self, admin: &Administrator, settings: DeviceSettings) -> Result<SavedDevice> {
         let institution = admin.institution().id;
         let known = self.store.devices(institution, MOST_DEVICES + 1).await?;
@@ -96,10 +106,7 @@ impl Services {
                 AppError::refused(format!("An institution can have {MOST_DEVICES} programs and devices.")).into()
             );
         }
-        let wanted = login_of(&settings.name);
-        let is_taken = |login: &str| known.iter().any(|device| device.login == login);
-        let login = (1..).map(|number| if number == 1 { wanted.clone() } else { format!("{wanted}{number}") });
-        let login = login.take(known.len() + 2).find(|login| !is_taken(login)).unwrap_or(wanted);
+        let login = self.free_login(institution, &settings.name).await?;
         let (password, stored) = self.new_password();
         let device = self.new_device(institution, login, settings);
         let mut tx = self.store.begin().await?;
@@ -120,21 +127,42 @@ impl Services {
         Ok(SavedDevice { id: device.id, notice })
     }
 
-    /// A line of the log, with what became of its message.
-    fn line(entry: RelayEntry, fates: &HashMap<String, String>) -> RelayLine {
-        let fate = entry.event.delivery().and_then(|delivery| fates.get(delivery)).cloned();
-        RelayLine { at: entry.at, address: entry.address, event: entry.event, fate }
+    /// Lines of the log from a place on, at most so many, with what became of their messages.
+    async fn log_page(
+        &self,
+        institution: InstitutionId,
+        device: Option<DeviceId>,
+        (before, most): (LogPlace, i64),
+        fates: &HashMap<String, String>,
+    ) -> Result<LogPage> {
+        let mut entries = self.store.relay_log(institution, device, before, most + 1).await?;
+        let has_more = entries.len() > usize::try_from(most).unwrap_or(usize::MAX);
+        if has_more {
+            entries.pop();
+        }
+        let older = entries.last().filter(|_| has_more).map(|last| LogPlace { at: last.at, id: last.id });
+        let lines = entries.into_iter().map(|entry| {
+            let fate = entry.event.delivery().and_then(|delivery| fates.get(delivery)).cloned();
+            RelayLine { at: entry.at, address: entry.address, event: entry.event, fate }
+        });
+        Ok(LogPage { lines: lines.collect(), older })
     }
 
     async fn device_messages(&self, admin: &Administrator, device: &Device) -> Result<Vec<(Delivery, Vec<String>)>> {
         let institution = admin.institution().id;
-        let mut found = Vec::new();
-        for delivery in self.store.deliveries_of_device(institution, device.id, MESSAGES).await? {
-            let recipients = self.store.recipients(institution, delivery.id).await?;
-            let shown = recipients.iter().take(5).map(|recipient| masked(&recipient.address)).collect();
-            found.push((delivery, shown));
+        let deliveries = self.store.deliveries_of_device(institution, device.id, MESSAGES).await?;
+        let Some(oldest) = deliveries.last() else { return Ok(Vec::new()) };
+        let mut recipients: HashMap<DeliveryId, Vec<String>> = HashMap::new();
+        for (delivery, address) in
+            self.store.device_recipients(institution, device.id, oldest.created_at, RECIPIENTS).await?
+        {
+            recipients.entry(delivery).or_default().push(masked(&address));
         }
-        Ok(found)
+        let with_recipients = deliveries.into_iter().map(|delivery| {
+            let recipients = recipients.remove(&delivery.id).unwrap_or_default();
+            (delivery, recipients)
+        });
+        Ok(with_recipients.collect())
     }
 }
 
@@ -162,7 +190,7 @@ impl Services {
         Ok((login, password))
     }
 
-    fn new_device(&self, institution: InstitutionId, login: String, settings: DeviceSettings) -> Device {
+    pub(super) fn new_device(&self, institution: InstitutionId, login: String, settings: DeviceSettings) -> Device {
         Device {
             id: DeviceId(self.clock.uuid()),
             institution,
@@ -172,17 +200,18 @@ impl Services {
             created_at: self.clock.now(),
             last_used_at: None,
             last_used_from: String::new(),
+            owner: None,
         }
     }
 }
 
-fn shown_once(title: &str, password: &str) -> Notice {
+pub(super) fn shown_once(title: &str, password: &str) -> Notice {
     let text = "Its password is shown here once: enter it into the device now.";
     Notice { copy: Some((password.to_owned(), "Copy password".to_owned())), ..Notice::new(Tone::Success, title, text) }
 }
 
 /// For the log of the institution.
-fn told(action: AuditAction, settings: &DeviceSettings) -> Happened<'_> {
+pub(super) fn told(action: AuditAction, settings: &DeviceSettings) -> Happened<'_> {
     let networks = if settings.networks.is_empty() { "any".to_owned() } else { settings.networks.join(", ") };
     Happened::new(action, &settings.name)
         .with("Mailbox", &settings.mailbox)
@@ -197,7 +226,7 @@ fn choices(mailboxes: &[Mailbox]) -> Vec<(MailboxId, String)> {
     mailboxes.iter().map(|mailbox| (mailbox.id, mailbox.address.clone())).collect()
 }
 
-fn state(device: &Device, mailbox: Option<&Mailbox>, now: Timestamp) -> DeviceState {
+pub(super) fn state(device: &Device, mailbox: Option<&Mailbox>, now: Timestamp) -> DeviceState {
     match mailbox {
         _ if device.paused => DeviceState::Paused,
         _ if has_expired(device, now) => DeviceState::Expired,
@@ -232,7 +261,7 @@ fn fate(delivery: &Delivery) -> String {
 
 #[async_trait]
 impl Devices for Handle {
-    async fn programs(&self, admin: &Administrator) -> Result<ProgramsView> {
+    async fn programs(&self, admin: &Administrator, before: LogPlace) -> Result<ProgramsView> {
         let institution = admin.institution();
         let now = self.clock.now();
         let devices = self.store.devices(institution.id, MOST_DEVICES).await?;
@@ -256,16 +285,19 @@ impl Devices for Handle {
         });
         let rows = rows.collect();
         let choices = choices(&mailboxes);
-        let strangers = self.store.relay_log(institution.id, None, STRANGERS).await?;
-        Ok(ProgramsView {
-            relay: self.relay_address(&institution.slug),
-            devices: rows,
-            strangers: strangers.into_iter().map(|entry| Services::line(entry, &HashMap::new())).collect(),
-            mailboxes: choices,
-        })
+        let strangers = self.log_page(institution.id, None, (before, STRANGERS), &HashMap::new()).await?;
+        let own_programs = self.store.own_programs(institution.id).await?;
+        let relay = self.relay_address(&institution.slug);
+        Ok(ProgramsView { relay, devices: rows, strangers, own_programs, mailboxes: choices })
     }
 
-    async fn device(&self, admin: &Administrator, device: DeviceId) -> Result<DeviceView> {
+    async fn relay_certificate(&self, _: &Administrator) -> Result<String> {
+        let made = self.relay_bound.get().is_some_and(|(_, fingerprint)| fingerprint.is_some());
+        let certificate = self.store.relay_certificate().await?.filter(|_| made);
+        Ok(certificate.ok_or(AppError::NotFound)?.0)
+    }
+
+    async fn device(&self, admin: &Administrator, device: DeviceId, before: LogPlace) -> Result<DeviceView> {
         let institution = admin.institution();
         let (device, now) = (self.device_of(admin, device).await?, self.clock.now());
         let mailbox = self.sending_mailbox(&device).await?;
@@ -291,7 +323,7 @@ impl Devices for Handle {
             answer: fate(&delivery),
         });
         let messages = messages.collect();
-        let log = self.store.relay_log(institution.id, Some(device.id), LINES).await?;
+        let log = self.log_page(institution.id, Some(device.id), (before, LINES), &fates).await?;
         let passwords = self.store.device_passwords(device.id).await?;
         Ok(DeviceView {
             id: device.id,
@@ -310,7 +342,7 @@ impl Devices for Handle {
                 .collect(),
             last_used: device.last_used_at.map(|at| (at, device.last_used_from.clone())),
             relay: self.relay_address(&institution.slug),
-            log: log.into_iter().map(|entry| Services::line(entry, &fates)).collect(),
+            log,
             log_days: self.config.relay.log_days,
             messages,
             mailboxes: choices(&self.mailboxes_for_devices(institution.id).await?),

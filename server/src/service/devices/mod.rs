@@ -3,6 +3,7 @@
 mod admin;
 mod log;
 mod notices;
+mod own;
 mod submit;
 
 pub use log::{Origin, RelayLog};

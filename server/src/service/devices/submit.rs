@@ -391,7 +391,10 @@ impl Services {
 
     /// The mailbox that a device sends through; none if it isn't connected.
     pub(super) async fn sending_mailbox(&self, device: &Device) -> Result<Option<Mailbox>, StoreError> {
-        self.store.mailbox_by_address(device.institution, AttemptKind::Personal, &device.settings.mailbox).await
+        let (institution, address) = (device.institution, &device.settings.mailbox);
+        let found = self.store.mailbox_by_address(institution, AttemptKind::Personal, address).await?;
+        // Another person may have connected it since.
+        Ok(found.filter(|mailbox| device.owner.is_none_or(|owner| owner == mailbox.user)))
     }
 
     /// What Microsoft says within some seconds: a permanent refusal, or none.

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::model::{DeviceForm, DeviceId, InstitutionId, RelayEvent};
+use app::model::{DeviceForm, DeviceId, InstitutionId, LogPlace, RelayEvent};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use server::clock::Clock;
@@ -60,7 +60,7 @@ impl RelayWorld {
             ("ENTREPOST_RELAY_KEY_FILE", file("relay.key")),
         ];
         settings.retain(|(name, _)| !more.iter().any(|(given, _)| given == name));
-        settings.extend(more.iter().cloned());
+        settings.extend(more.iter().filter(|(_, value)| !value.is_empty()).cloned());
         let world = World::start_with(database, clock, &settings).await;
         let relay = Relay::bind(&world.services).await.unwrap().unwrap();
         let bound = relay.addresses();
@@ -106,7 +106,8 @@ impl RelayWorld {
 
     /// What the log says of a device, or of no one, the oldest first.
     pub async fn log(&self, device: Option<&Given>) -> Vec<RelayEvent> {
-        let lines = self.services.store.relay_log(self.institution, device.map(|device| device.id), 500).await.unwrap();
+        let device = device.map(|device| device.id);
+        let lines = self.services.store.relay_log(self.institution, device, LogPlace::NEWEST, 500).await.unwrap();
         lines.into_iter().rev().map(|line| line.event).collect()
     }
 

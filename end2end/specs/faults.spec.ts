@@ -5,7 +5,7 @@ import { accept, ACCOUNT, atMicrosoft, configure, connect, decline, outcome, pic
 type Case = { name: string; faults: Record<string, boolean | number | string>; cause: string; says: string | RegExp; failed: string; notRun?: string[]; consent?: boolean };
 
 const CASES: Case[] = [
-  { name: "client secret expired", faults: { secret_expired: true }, cause: "secret_expired", says: "The Client Secret has expired.", failed: "sign_in", notRun: ["token", "smtp", "imap", "arrival"] },
+  { name: "client secret expired", faults: { secret_expired: true }, cause: "secret_expired", says: "Your institution's app can no longer sign in at Microsoft.", failed: "sign_in", notRun: ["token", "smtp", "imap", "arrival"] },
   { name: "SMTP AUTH off for the mailbox", faults: { smtp_auth: "mailbox" }, cause: "smtp_auth_mailbox", says: "Sending is switched off for this mailbox.", failed: "smtp", notRun: ["test_message", "arrival"] },
   { name: "SMTP AUTH off for the tenant", faults: { smtp_auth: "tenant" }, cause: "smtp_auth_tenant", says: "Sending is switched off for the whole institution.", failed: "smtp" },
   { name: "SMTP AUTH off by security defaults", faults: { smtp_auth: "security_defaults" }, cause: "smtp_auth_security_defaults", says: "Your institution's security defaults block sending.", failed: "smtp" },
@@ -22,7 +22,7 @@ const CASES: Case[] = [
   { name: "SMTP.Send missing", faults: { smtp_scope_missing: true }, cause: "permissions_missing", says: "The app lacks a permission.", failed: "token", notRun: ["smtp", "test_message", "imap", "arrival"] },
   { name: "second factor needed", faults: { token_error: 50076 }, cause: "mfa", says: "Microsoft asks for a second factor.", failed: "sign_in" },
   { name: "Conditional Access", faults: { token_error: 53003 }, cause: "conditional_access", says: "A security policy of your institution blocked the sign-in.", failed: "sign_in" },
-  { name: "a provider without AADSTS numbers", faults: { secret_expired: true, plain_errors: true }, cause: "secret_wrong", says: "The Client Secret is wrong.", failed: "sign_in" },
+  { name: "a provider without AADSTS numbers", faults: { secret_expired: true, plain_errors: true }, cause: "secret_wrong", says: "Your institution's app can't sign in at Microsoft.", failed: "sign_in" },
 ];
 
 for (const one of CASES) {

@@ -59,7 +59,7 @@ const REFUSALS: [string, Faults, string][] = [
   ["consent is missing", { token_error: 65001 }, "An administrator must allow the app first."],
   ["the tenant's own sign-in server", { token_error: 50107 }, "Microsoft doesn't accept the answer of your institution's sign-in server."],
   ["disabled at Microsoft", { token_error: 50057 }, "This account is disabled at Microsoft."],
-  ["the app's secret has expired", { secret_expired: true }, "The Client Secret has expired."],
+  ["the app's secret has expired", { secret_expired: true }, "Your institution's app can no longer sign in at Microsoft."],
   ["Microsoft is not available", { token_page: true }, "The authority's answer can't be read."],
 ];
 

@@ -190,6 +190,8 @@ pub struct InvitationList {
     pub id: InvitationListId,
     pub confirmed_at: Option<Timestamp>,
     pub counts: Vec<(ListedState, i64)>,
+    /// How many of the new people would be administrators.
+    pub administrators: i64,
     /// Lines that are not invited, and some of the others.
     pub rows: Vec<ListedPerson>,
     /// Who the emails come from; `None`: none can be sent.
@@ -213,12 +215,21 @@ impl InvitationList {
 pub const MOST_LISTED: usize = 10_000;
 
 /// Reads a pasted list, or a CSV file: one person a line, as an address, `Name <address>`, or name, address and role in any order,
-/// separated by commas, semicolons or tabs. A line of headings is skipped. `role`: of lines without one.
+/// separated by commas, semicolons or tabs. Under a line of headings only known columns count. `role`: of lines without one.
 pub fn read_people(text: &str, role: Role) -> Vec<ListedPerson> {
     let mut seen = std::collections::HashMap::new();
     let mut people: Vec<ListedPerson> = Vec::new();
-    for line in lines(text) {
-        let mut person = read_line(&line, role);
+    let plain = || text.lines().map(trimmed).filter(|line| !line.is_empty());
+    let columns = plain().next().and_then(columns);
+    let all = match &columns {
+        Some(_) => plain().skip(1).map(ToOwned::to_owned).collect(),
+        None => lines(text),
+    };
+    for line in all {
+        let mut person = match &columns {
+            Some(columns) => read_row(&line, columns, role),
+            None => read_line(&line, role),
+        };
         if person.state == ListedState::NotAnAddress && is_heading(&line) {
             continue;
         }
@@ -241,11 +252,78 @@ pub fn read_people(text: &str, role: Role) -> Vec<ListedPerson> {
     people
 }
 
+fn trimmed(line: &str) -> &str {
+    line.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}')
+}
+
+/// What a column of a table holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Column {
+    Address,
+    SignInName,
+    Name,
+    FirstName,
+    LastName,
+    Role,
+    Other,
+}
+
+/// The columns that a line of headings names: one of them is an address, and no cell is.
+fn columns(line: &str) -> Option<Vec<Column>> {
+    let cells = cells(line);
+    let column = |cell: &String| match cell.to_lowercase().as_str() {
+        "email"
+        | "e-mail"
+        | "mail"
+        | "email address"
+        | "e-mail address"
+        | "emailaddress"
+        | "address"
+        | "primary smtp address"
+        | "primarysmtpaddress" => Column::Address,
+        "userprincipalname" | "user principal name" | "user name" | "username" => Column::SignInName,
+        "name" | "full name" | "fullname" | "display name" | "displayname" => Column::Name,
+        "first name" | "firstname" | "given name" | "givenname" => Column::FirstName,
+        "last name" | "lastname" | "surname" => Column::LastName,
+        "role" => Column::Role,
+        _ => Column::Other,
+    };
+    let columns: Vec<Column> = cells.iter().map(column).collect();
+    let has_address = columns.iter().any(|column| matches!(column, Column::Address | Column::SignInName));
+    (cells.len() > 1 && has_address && !cells.iter().any(|cell| cell.contains('@'))).then_some(columns)
+}
+
+/// A line below headings.
+fn read_row(line: &str, columns: &[Column], role: Role) -> ListedPerson {
+    let cells = cells(line);
+    let of = |wanted: Column| {
+        let found = columns.iter().zip(&cells).filter(move |(column, _)| **column == wanted);
+        found.map(|(_, cell)| cell.as_str()).find(|cell| !cell.is_empty()).unwrap_or_default()
+    };
+    let (mut person, named) = (read_line(of(Column::Address), role), of(Column::Name));
+    if person.state == ListedState::NotAnAddress {
+        person = read_line(of(Column::SignInName), role);
+    }
+    let parts = if named.is_empty() { [of(Column::FirstName), of(Column::LastName)] } else { [named, ""] };
+    let name = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    ListedPerson {
+        line: shown(line),
+        name: if name.is_empty() { person.name } else { person_name(&name) },
+        role: role_named(of(Column::Role)).unwrap_or(role),
+        ..person
+    }
+}
+
+/// A line as the page shows it.
+fn shown(line: &str) -> String {
+    line.replace(char::is_control, " ").chars().take(300).collect()
+}
+
 /// The lines, and the addresses of lines that hold several and nothing else.
 fn lines(text: &str) -> Vec<String> {
     let mut all = Vec::new();
     for line in text.lines() {
-        let line = line.trim_matches(|c: char| c.is_whitespace() || c == '\u{feff}');
+        let line = trimmed(line);
         if line.is_empty() {
             continue;
         }
@@ -326,7 +404,7 @@ fn read_line(line: &str, role: Role) -> ListedPerson {
     let name = name.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
     let state = if address.is_some() { ListedState::New } else { ListedState::NotAnAddress };
     ListedPerson {
-        line: line.replace(char::is_control, " ").chars().take(300).collect(),
+        line: shown(line),
         name: person_name(&name),
         address: address.unwrap_or_default(),
         role: given.unwrap_or(role),
@@ -393,6 +471,17 @@ mod tests {
             [ann("Ann Brook")],
             "the name of the other line"
         );
+        // Under headings a column that is not known is nobody's name or role.
+        for text in [
+            "displayName,department,userPrincipalName\nAnn Brook,Admin,ann@school.example",
+            "Surname;First name;Room;Email;Role\nBrook;Ann;Room 3;ann@school.example;user",
+            "mail,userPrincipalName,name\n,ann@school.example,Ann Brook",
+            "userPrincipalName,mail,name,office\nann@school.onmicrosoft.com,ann@school.example,Ann Brook,admin",
+        ] {
+            assert_eq!(read(text), [ann("Ann Brook")], "{text:?}");
+        }
+        assert_eq!(read("name,role,email\nAnn,Administrator,ann@school.example")[0].2, Role::Administrator);
+        assert_eq!(read_people("name,email\nAnn,nothing", Role::User)[0].state, ListedState::NotAnAddress);
         for no_heading in ["not an address", "first name of Ann", "mail me"] {
             assert_eq!(read_people(no_heading, Role::User).len(), 1, "{no_heading}");
         }

@@ -130,6 +130,15 @@ fn preview(list: &InvitationList) -> AnyView {
         <section class="sheet">
             <h2>{format!("{} would be invited", people(new))}</h2>
             {counts(list)}
+            {(list.administrators > 0)
+                .then(|| {
+                    let of = if list.administrators == 1 {
+                        "1 of them becomes an administrator".to_owned()
+                    } else {
+                        format!("{} of them become administrators", list.administrators)
+                    };
+                    view! { <p class="said-aside">{format!("{of}: check the roles below.")}</p> }
+                })}
             <p>{sends}</p>
             <div class="actions">
                 {(new > 0)

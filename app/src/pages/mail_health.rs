@@ -7,8 +7,9 @@ use super::{administrator_page, sender_domains};
 use crate::api::health::TestCause;
 use crate::components::{Banner, CountChart, DiagnosisSheet, Layout, Section, Submit, Time, TimeFormat, day};
 use crate::model::{
-    CauseRow, CredentialKind, EMAIL_CONFIG_PATH, EmailState, FormName, HealthOverview, MOST_ADDRESSES, MailCounts,
-    MailHealth as Model, MicrosoftChange, Notice, PeopleQuery, Remedy, Timestamp, Tone, USERS_PATH,
+    CauseRow, CredentialKind, EMAIL_CONFIG_PATH, EmailState, FixedBy, FormName, GuideStep, HealthOverview,
+    MOST_ADDRESSES, MailCounts, MailHealth as Model, MicrosoftChange, Notice, PeopleQuery, Remedy, Timestamp, Tone,
+    USERS_PATH,
 };
 
 /// `/institution/mail-health`
@@ -88,7 +89,14 @@ pub fn causes(overview: HealthOverview) -> AnyView {
     }
     let rows = causes.into_iter().map(|CauseRow { count, since, diagnosis }| {
         let path = PeopleQuery { cause: Some(diagnosis.cause.clone()), ..PeopleQuery::default() }.path();
-        let (cause, summary) = (diagnosis.cause.clone(), diagnosis.summary.clone());
+        let (cause, title) = (diagnosis.cause.clone(), diagnosis.title.clone());
+        let who = match diagnosis.fixed_by {
+            FixedBy::You => "you can fix it",
+            FixedBy::Owner => "the mailbox's owner has to act",
+            FixedBy::Administrator => "an administrator of Microsoft 365 can fix it",
+            FixedBy::Operator => "your Entrepost host can fix it",
+            FixedBy::Time => "it clears up automatically",
+        };
         // Where people must sign in again, a test would only say so again.
         let again = (diagnosis.remedy == Remedy::TestAgain).then(|| {
             view! { <Submit action=TestCause::PATH values=vec![("cause", cause.clone())] label="Test these again" /> }
@@ -100,7 +108,8 @@ pub fn causes(overview: HealthOverview) -> AnyView {
                 <details>
                     <summary>
                         <strong>{mailboxes}</strong>
-                        <span>{summary}</span>
+                        <span>{title}</span>
+                        <span class="quiet">{who}</span>
                         <span class="quiet">"since " <Time at=since format=TimeFormat::Short /></span>
                     </summary>
                     <DiagnosisSheet diagnosis />
@@ -138,6 +147,10 @@ fn facts(health: &Model) -> AnyView {
         (_, None) if credential == CredentialKind::Federated => "nothing expires".to_owned(),
         (EmailState::Works { days_left: Some(days), .. }, Some(date)) if *days >= 0 => {
             format!("expires {}, on {date}", crate::model::in_days(*days))
+        }
+        (EmailState::Stopped(stopped), _) if stopped.why.cause.ends_with("_expired") => "has expired".to_owned(),
+        (EmailState::Stopped(stopped), _) if stopped.step() == Some(GuideStep::Secret) => {
+            "not accepted by Microsoft".to_owned()
         }
         (_, Some(date)) => format!("expires on {date}"),
         (_, None) => "no expiry date entered".to_owned(),

@@ -66,7 +66,11 @@ fn program(program: OwnProgram) -> AnyView {
     };
     view! {
         <li>
-            <p><strong>{name}</strong> " " {state_badge(state)}</p>
+            <p>
+                <strong>{name}</strong>
+                " "
+                {state_badge(state)}
+            </p>
             <p class="quiet">"User name " <code>{login}</code> ", sends as " <span class="address">{mailbox}</span> ", last used " {used}</p>
             {problem.map(|problem| view! { <p class="error">{problem}</p> })}
             {advice.map(|advice| view! { <p>{advice}</p> })}

@@ -417,7 +417,11 @@ pub fn settings_to_type(relay: &RelayAddress, login: &str, settings: &DeviceSett
         }
     });
     let ports = if settings.by_address {
-        view! { {row("SMTP server", relay.host.clone())} {relay.plain.map(|port| row("Port without encryption", port.to_string()))} }.into_any()
+        view! {
+            {row("SMTP server", relay.host.clone())}
+            {relay.plain.map(|port| row("Port without encryption", port.to_string()))}
+        }
+        .into_any()
     } else {
         ports_to_type(relay)
     };

@@ -131,7 +131,7 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView, only: Option<
             who: "Cloud Application Administrator or Application Administrator",
             done: is_done(config, &[GuideStep::Consent]) || own_works,
             portal: &[GuideStep::Consent],
-            body: portal_steps(config, &[GuideStep::Consent], is_saved),
+            body: portal_steps(config, &[GuideStep::Consent], is_saved || only.is_some()),
         },
         Step {
             id: "setup-switches",
@@ -141,7 +141,7 @@ pub(super) fn setup_steps(config: &EmailConfigView, form: AnyView, only: Option<
             portal: &[GuideStep::Protocols],
             body: view! {
                 {not_active_yet(config)}
-                {portal_steps(config, &[GuideStep::Protocols], is_saved)}
+                {portal_steps(config, &[GuideStep::Protocols], is_saved || only.is_some())}
             }
             .into_any(),
         },

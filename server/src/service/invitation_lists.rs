@@ -67,6 +67,7 @@ impl Services {
             id,
             confirmed_at: list.confirmed_at,
             counts: self.store.count_listed(id).await?,
+            administrators: self.store.count_listed_administrators(id).await?,
             rows,
             from: self.announcer(admin).await?.map(|(_, from)| from),
             without_links: self.passwords_are_off(list.institution).await?,

@@ -89,6 +89,13 @@ impl Store {
         )
     }
 
+    /// New administrators of a list.
+    pub async fn count_listed_administrators(&self, id: InvitationListId) -> Result<i64> {
+        super::sql::fetch_one!(&self.reads,
+            "SELECT COUNT(*) FROM invitation_list_rows WHERE list_id = $1 AND state = 'new' AND role = 'administrator'"; id
+        )
+    }
+
     /// The first lines in a state.
     pub async fn listed(&self, id: InvitationListId, state: ListedState, limit: i64) -> Result<Vec<ListedPerson>> {
         let found: Vec<(String, String, String, Role, ListedState)> = fetch_all!(&self.reads,

@@ -27,6 +27,36 @@ async fn proves(world: &World, seat: &Seat) -> bool {
     world.services.tokens.prove(&mailbox).await.is_ok()
 }
 
+/// The form shows the date of the secret before: a new one does not inherit it.
+#[tokio::test]
+async fn a_new_secret_does_not_keep_the_date_of_the_old_one() {
+    let database = Database::sqlite();
+    let (world, seat, admin, values) = start(&database).await;
+    let date = async || {
+        let current = world.services.store.registration(seat.institution, Slot::Current).await.unwrap();
+        current.unwrap().secret_expires_on
+    };
+    let renewed = |secret: &str| {
+        world.sandbox.world().app.secret_value = secret.to_owned();
+        AppValues { secret: secret.to_owned(), ..world.app_values() }
+    };
+    let given = [("secret_expires_on", "2099-01-31")];
+    save(&world, &admin, &values, &given).await;
+    assert_eq!(date().await.as_deref(), Some("2099-01-31"));
+    save(&world, &admin, &AppValues { secret: String::new(), ..world.app_values() }, &given).await;
+    assert_eq!(date().await.as_deref(), Some("2099-01-31"), "the same secret");
+    let page = save(&world, &admin, &renewed("second~secret"), &given).await;
+    assert_eq!(date().await, None);
+    assert!(page.contains("No expiry date set."), "{page}");
+    // Another date, or a lifetime from today, is meant.
+    save(&world, &admin, &renewed("third~secret"), &[("secret_expires_on", "2099-06-30")]).await;
+    assert_eq!(date().await.as_deref(), Some("2099-06-30"));
+    save(&world, &admin, &renewed("fourth~secret"), &[("secret_lifetime", "180")]).await;
+    let first = date().await;
+    save(&world, &admin, &renewed("fifth~secret"), &[("secret_lifetime", "180")]).await;
+    assert!(first.is_some() && date().await == first);
+}
+
 #[tokio::test]
 async fn a_new_secret_takes_effect_at_once_for_mailboxes_connected_before() {
     for database in Database::both().await {

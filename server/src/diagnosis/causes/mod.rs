@@ -110,7 +110,6 @@ const FOR_PEOPLE: &[(&str, &str)] = &[
     ("tenant_unfit", "Your institution's app isn't set up right yet."),
     ("other_cloud", "Your institution's app isn't set up right yet."),
     ("redirect_uri", "Your institution's app isn't set up right yet."),
-    ("permissions_missing", "Your institution's app may not send and receive for you yet."),
     ("issuer_unreachable", "Your institution's app can't sign in at Microsoft."),
     ("federated_credential", "Your institution's app can't sign in at Microsoft."),
     ("client_assertion", "Your institution's app can't sign in at Microsoft."),

@@ -155,7 +155,12 @@ impl Services {
                     registration.secret_stored_at = kept.secret_stored_at;
                     registration.secret_id.clone_from(&kept.secret_id);
                 }
-                registration.secret_expires_on = values.expires_on.map(|date| date.to_string());
+                let typed = values.expires_on.map(|date| date.to_string());
+                let is_new = stored.as_ref() != Some(&secret);
+                // The page shows the date of the secret before: with a new one it says nothing if it was left as it was.
+                let is_left =
+                    is_new && !values.is_lifetime && same_kind.is_some_and(|kept| kept.secret_expires_on == typed);
+                registration.secret_expires_on = typed.filter(|_| !is_left);
                 if !values.secret_list.trim().is_empty() {
                     let (expiry, id) = match read_secret_list(&values.secret_list, secret.expose()) {
                         Ok(found) => found,

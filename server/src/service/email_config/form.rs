@@ -26,6 +26,8 @@ pub(super) struct Values {
     pub(super) credential: CredentialKind,
     pub(super) secret: Option<Secret>,
     pub(super) expires_on: Option<SecretExpiry>,
+    /// A lifetime from today was chosen, and no date typed.
+    pub(super) is_lifetime: bool,
     /// Output of `az ad app credential list`, pasted; may be empty.
     pub(super) secret_list: String,
 }
@@ -106,6 +108,7 @@ pub(super) fn parse(
         }
         // A lifetime that was chosen counts from today; the date field is for any other.
         let chosen = SecretExpiry::choices(clock.now()).into_iter().find(|(days, ..)| *days == form.secret_lifetime);
+        let is_lifetime = chosen.is_some();
         let date = chosen.map_or(form.secret_expires_on, |(_, date, _)| date);
         let expires_on = SecretExpiry::parse(&date)
             .and_then(|date| match date {
@@ -124,6 +127,7 @@ pub(super) fn parse(
                 credential,
                 secret: secret.map(|secret| Secret::new(secret.reveal())),
                 expires_on,
+                is_lifetime,
                 secret_list: form.secret_list,
             });
         }

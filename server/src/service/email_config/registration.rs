@@ -102,8 +102,10 @@ impl Services {
 
     /// Renews one mailbox with a new credential: that Microsoft takes it for the app alone proves nothing for people's grants.
     async fn prove_renewal(&self, institution: InstitutionId, mailboxes: &[Mailbox]) -> Result<Renewal> {
-        let connected = mailboxes.iter().find(|mailbox| mailbox.state == MailboxState::Connected);
-        let Some(mailbox) = connected else { return Ok(Renewal::Untried) };
+        // After an expiry all are blocked, and their grants still hold.
+        let with_grant = [MailboxState::Connected, MailboxState::Blocked];
+        let found = with_grant.iter().find_map(|state| mailboxes.iter().find(|mailbox| mailbox.state == *state));
+        let Some(mailbox) = found else { return Ok(Renewal::Untried) };
         match tokio::time::timeout(PROVED_WITHIN, self.tokens.prove(mailbox)).await {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => tracing::warn!("a new credential has not renewed a mailbox yet: {error}"),
@@ -451,7 +453,7 @@ fn of_registration(action: AuditAction, new: &Registration) -> Happened<'static>
 
 /// Whether a new credential has renewed a mailbox.
 enum Renewal {
-    /// No mailbox is connected, or the credential is not new.
+    /// No mailbox has a grant, or the credential is not new.
     Untried,
     Proved,
     NotYet,

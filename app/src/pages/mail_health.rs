@@ -89,7 +89,9 @@ pub fn causes(overview: HealthOverview) -> AnyView {
     }
     let rows = causes.into_iter().map(|CauseRow { count, since, diagnosis }| {
         let path = PeopleQuery { cause: Some(diagnosis.cause.clone()), ..PeopleQuery::default() }.path();
-        let (cause, title) = (diagnosis.cause.clone(), diagnosis.title.clone());
+        let cause = diagnosis.cause.clone();
+        // The strip above says what is wrong with the app.
+        let title = if EmailState::is_of_app(&cause) { "Stopped by what is said above.".into() } else { diagnosis.title.clone() };
         let who = match diagnosis.fixed_by {
             FixedBy::You => "you can fix it",
             FixedBy::Owner => "the mailbox's owner has to act",

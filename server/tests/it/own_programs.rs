@@ -61,7 +61,7 @@ async fn send(client: &mut Client) -> String {
 async fn is_let_in(world: &RelayWorld, program: &Given) -> bool {
     let mut client = world.client().await;
     client.start_tls().await;
-    signs_in(&mut client, &program).await.starts_with("235")
+    signs_in(&mut client, program).await.starts_with("235")
 }
 
 #[tokio::test(flavor = "multi_thread")]

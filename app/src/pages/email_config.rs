@@ -32,8 +32,10 @@ pub fn EmailConfig() -> impl IntoView {
         let diagnosis = flash.diagnosis.clone().map(|diagnosis| view! { <DiagnosisSheet diagnosis /> });
         let form = form(&config, &flash, only.is_some());
         let exchange = config.provider == Provider::ExchangeOnline;
-        let without_smtp = config.graph.map(graph);
-        let sender = notifications(&config.notifications, exchange && config.registration.is_some());
+        // A page of one step shows nothing else.
+        let without_smtp = config.graph.filter(|_| only.is_none()).map(graph);
+        let sender =
+            only.is_none().then(|| notifications(&config.notifications, exchange && config.registration.is_some()));
         let is_answer = !flash.errors.is_empty() || !flash.typed.is_empty() || flash.question.is_some();
         let only_secret = blamed_field(&config, &flash) == Some("client_secret");
         let (first, form) = if only_secret {

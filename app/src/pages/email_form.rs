@@ -162,6 +162,12 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> RegistrationF
     } else {
         "Once it has expired no email about it can leave: this server has no mail relay of its own, and only the pages say so."
     };
+    // Reminders leave by the relay, or from the mailbox of notifications.
+    let reminded = if config.has_relay || config.notifications.ready {
+        "Administrators are reminded by email 60, 30, 14, 7, 3 and 1 days before and on the day; the home page says so from 30 days before."
+    } else {
+        "No reminder can leave by email yet: choose a Custom Email From and connect its mailbox, or ask for a mail relay. The home page says so from 30 days before."
+    };
     let removing = flash.typed("secret_change") == Some("remove");
     let blamed = blamed_field(config, flash);
     let clouds = (config.clouds.len() > 1)
@@ -203,7 +209,7 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> RegistrationF
             .filter_map(|name| flash.error(name))
             .map(|error| view! { <p class="error">{error.to_owned()}</p> })
             .collect_view()}
-        <p class="hint">
+        <p class="field hint">
             <a href=CREDENTIALS_PATH>"Certificates and the federated credential"</a>
         </p>
     }
@@ -282,9 +288,7 @@ fn registration_fields(config: &EmailConfigView, flash: &Flash) -> RegistrationF
                 kind="date"
                 optional=true
                 value=expires
-                hint=format!(
-                    "Entra suggests 180 days: check yours. Administrators are reminded by email 60, 30, 14, 7, 3 and 1 days before and on the day; the home page says so from 30 days before. {after_expiry}",
-                )
+                hint=format!("Entra suggests 180 days: check yours. {reminded} {after_expiry}")
                 flash=fields.clone()
             />
             <details class="field">

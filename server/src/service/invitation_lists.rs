@@ -44,7 +44,7 @@ impl Services {
             }
         }
         let id = InvitationListId(self.clock.uuid());
-        let list = InvitationListRow { id, institution, user: admin.user_id(), confirmed_at: None };
+        let list = InvitationListRow { id, institution, user: admin.user_id(), confirmed_at: None, links_at: None };
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
         self.store.add_invitation_list(&mut tx, &list, &listed, self.clock.now()).await?;
@@ -212,7 +212,14 @@ impl Services {
     pub(super) async fn list_links(&self, admin: &Administrator, id: InvitationListId) -> Result<String> {
         let list = self.own_list(admin, id).await?;
         let people = self.store.listed_without_password(id).await?;
-        self.check_invitations(admin, i64::try_from(people.len()).unwrap_or(i64::MAX)).await?;
+        // The first download belongs to the invitation, which was counted.
+        let mut tx = self.store.begin().await?;
+        self.still_administrator(&mut tx, admin).await?;
+        let is_first = self.store.note_links(&mut tx, id, self.clock.now()).await?;
+        tx.commit().await?;
+        if !is_first {
+            self.check_invitations(admin, i64::try_from(people.len()).unwrap_or(i64::MAX)).await?;
+        }
         let without_links = self.passwords_are_off(list.institution).await?;
         let mut text = String::from(if without_links { "name,email,sign_in\r\n" } else { "name,email,link\r\n" });
         // In parts: SQLite has one writer.

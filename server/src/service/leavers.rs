@@ -24,6 +24,9 @@ impl Services {
                 && self.store.other_administrators(&mut tx, institution, user).await? == 0;
             if is_last {
                 self.store.set_stayed(&mut tx, institution, user, self.clock.now()).await?;
+                let happened = Happened::new(AuditAction::PersonLeft, &person.address)
+                    .with("Still let in", "no other administrator has a password");
+                self.audit(&mut tx, institution, Who::Program("Entrepost"), happened).await?;
                 tx.commit().await?;
                 continue;
             }

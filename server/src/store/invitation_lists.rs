@@ -13,6 +13,8 @@ pub struct InvitationListRow {
     pub institution: InstitutionId,
     pub user: UserId,
     pub confirmed_at: Option<Timestamp>,
+    /// When its links were downloaded first.
+    pub links_at: Option<Timestamp>,
 }
 
 /// A line that is to be invited.
@@ -24,7 +26,7 @@ pub struct ToInvite {
     pub role: Role,
 }
 
-columns!(InvitationListRow: id, institution = "institution_id", user = "user_id", confirmed_at);
+columns!(InvitationListRow: id, institution = "institution_id", user = "user_id", confirmed_at, links_at);
 columns!(ToInvite: position, name, address, role);
 
 struct Line<'a> {
@@ -87,6 +89,14 @@ impl Store {
             "SELECT state, COUNT(*) FROM invitation_list_rows WHERE list_id = $1 GROUP BY state";
             id
         )
+    }
+
+    /// Notes a download of a list's links. `true`: the first.
+    pub async fn note_links(&self, tx: &mut Tx, id: InvitationListId, now: Timestamp) -> Result<bool> {
+        let noted = super::sql::changed!(&mut **tx,
+            "UPDATE invitation_lists SET links_at = $2 WHERE id = $1 AND links_at IS NULL"; id, now
+        )?;
+        Ok(noted == 1)
     }
 
     /// New administrators of a list.

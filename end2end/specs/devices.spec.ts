@@ -4,6 +4,7 @@ import { createTransport } from "nodemailer";
 import type { Page } from "@playwright/test";
 import type { Demo } from "../fixtures/demo";
 import { configure, connect, outcome, signIn } from "../fixtures/steps";
+import { everyLook } from "../fixtures/looks";
 import { expect, isPlain, open, test } from "../fixtures/test";
 
 const PROGRAMS = "/institution/programs";
@@ -22,7 +23,7 @@ async function typed(page: Page, password: string): Promise<Typed> {
 }
 
 /** A scan, as a panel with these settings sends it; answers what the panel shows. */
-async function scan(settings: Typed, change: { secure?: boolean; trusting?: boolean; password?: string; to?: string; port?: number } = {}): Promise<string> {
+async function scan(settings: Typed, change: { secure?: boolean; trusting?: boolean; password?: string; from?: string; to?: string; port?: number } = {}): Promise<string> {
   const secure = change.secure ?? false;
   const client = createTransport({
     // The host of the page is this machine's.
@@ -34,7 +35,7 @@ async function scan(settings: Typed, change: { secure?: boolean; trusting?: bool
     tls: { rejectUnauthorized: !(change.trusting ?? true) },
   });
   try {
-    const sent = await client.sendMail({ from: "Copier <copier@old.example>", to: change.to ?? "other@demo.example", subject: "Scan 7", text: "Page 1" });
+    const sent = await client.sendMail({ from: change.from ?? "Copier <copier@old.example>", to: change.to ?? "other@demo.example", subject: "Scan 7", text: "Page 1" });
     return sent.response;
   } catch (error) {
     return String(error);
@@ -176,4 +177,41 @@ test("the demo has a copier that is ready @script", async ({ page, demo }) => {
   await page.goto(demo.url.replace("//demo.", "//ready.") + PROGRAMS);
   await page.getByRole("link", { name: "Copier" }).click();
   await expect(page.locator("#live")).toContainText(/queued, sent in \d/);
+});
+
+test("a person's own program: allowed, added, used, stopped", async ({ page, demo, newcomer }) => {
+  await configure(page, demo);
+  await open(page, demo.url + PROGRAMS);
+  await expect(page.getByText("People can't add programs that send as themselves.")).toBeVisible();
+  await page.getByRole("button", { name: "Allow it" }).click();
+  await expect(page.getByText("People add them under User Account › Email.")).toBeVisible();
+
+  const person = await newcomer();
+  await signIn(person, demo.url, "user@demo.example");
+  await connect(person, demo, "user@demo.example");
+  await outcome(person, "passed");
+  await person.goto(`${demo.url}/account/email`);
+  await person.getByRole("link", { name: "Programs that send as you" }).click();
+  await person.getByLabel("Name", { exact: true }).fill("Timetable");
+  await person.getByRole("button", { name: "Add it" }).click();
+  await expect(person.getByText("Timetable is added.")).toBeVisible();
+  const password = await person.locator(".banner code").innerText();
+  const value = async (name: string) => (await person.locator("dl.facts dt", { hasText: name }).locator("xpath=following-sibling::dd[1]").first().innerText()).trim();
+  const user = await person.locator(".device-messages code").innerText();
+  const settings: Typed = { host: "127.0.0.1", starttls: Number(await value("Port, with STARTTLS")), tls: Number(await value("Port, with SSL/TLS")), user, password };
+  const sends = () => scan(settings, { from: "user@demo.example" });
+  expect(await sends()).toContain("250");
+  await expect.poll(async () => (await demo.mails()).some((mail) => mail.raw.includes("Subject: Scan 7") && mail.folder === "INBOX")).toBe(true);
+  if (!isPlain(person)) await everyLook(person, "own-programs");
+
+  await open(page, demo.url + PROGRAMS);
+  await expect(page.getByRole("link", { name: "Timetable" })).toBeVisible();
+  if (!isPlain(page)) await everyLook(page, "programs-of-people");
+  await page.getByRole("button", { name: "Stop allowing it" }).click();
+  await expect(page.getByText("Programs that people have added can no longer send.")).toBeVisible();
+  expect(await sends()).not.toContain("250 2.0.0");
+  await person.reload();
+  await expect(person.getByText("Paused")).toBeVisible();
+  await person.getByRole("button", { name: "Remove" }).click();
+  await expect(person.getByText("Timetable is removed.")).toBeVisible();
 });

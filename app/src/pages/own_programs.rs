@@ -22,7 +22,7 @@ pub fn OwnPrograms() -> impl IntoView {
             view! { <p class="quiet empty">"None yet."</p> }.into_any()
         } else {
             let programs = view.programs.into_iter().map(program).collect_view();
-            view! { <ol class="plain device-messages">{programs}</ol> }.into_any()
+            view! { <ul class="plain device-messages">{programs}</ul> }.into_any()
         };
         Ok(view! {
             <Layout

@@ -275,13 +275,10 @@ async fn send(arguments: &Arguments, mailboxes: usize, messages: usize, alone: b
     let bench = Bench::start(arguments, mailboxes).await;
     if alone {
         bench.enqueue_all(messages).await;
-    } else {
-        bench.run();
     }
     let (began, used) = (Instant::now(), cpu());
-    if alone {
-        bench.run();
-    } else {
+    bench.run();
+    if !alone {
         bench.enqueue_all(messages).await;
     }
     bench.sent(messages, POLL).await;

@@ -383,14 +383,17 @@ pub fn device_form(
     .into_any()
 }
 
+/// One value that is typed into a program.
+fn row_to_type(name: &'static str, value: String) -> impl IntoView {
+    view! {
+        <dt>{name}</dt>
+        <dd class="mono">{value}</dd>
+    }
+}
+
 /// Server and ports for programs that sign in.
 pub fn ports_to_type(relay: &RelayAddress) -> AnyView {
-    let row = |name: &'static str, value: String| {
-        view! {
-            <dt>{name}</dt>
-            <dd class="mono">{value}</dd>
-        }
-    };
+    let row = row_to_type;
     let port = |name: &'static str, port: Option<u16>| port.map(|port| row(name, port.to_string()));
     view! {
         {row("SMTP server", relay.host.clone())}
@@ -402,12 +405,7 @@ pub fn ports_to_type(relay: &RelayAddress) -> AnyView {
 
 /// What to type into a device, as its panel names it.
 pub fn settings_to_type(relay: &RelayAddress, login: &str, settings: &DeviceSettings) -> AnyView {
-    let row = |name: &'static str, value: String| {
-        view! {
-            <dt>{name}</dt>
-            <dd class="mono">{value}</dd>
-        }
-    };
+    let row = row_to_type;
     let sign_in = (!settings.by_address).then(|| {
         view! {
             {row("SMTP authentication", "on (LOGIN or PLAIN)".to_owned())}

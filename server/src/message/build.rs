@@ -54,7 +54,7 @@ impl Header for AutoSubmitted {
     }
 }
 
-/// The length in octets at which a header line is folded, and the length of the folded lines.
+/// The length in bytes at which a header line is folded, and the length of the folded lines.
 const LONG_LINE: usize = 900;
 const FOLDED_LINE: usize = 76;
 
@@ -199,7 +199,7 @@ impl Written<'_> {
     }
 }
 
-/// Folds long header lines at spaces: lettre writes all recipients into one, and a line has at most 998 octets
+/// Folds long header lines at spaces: lettre writes all recipients into one, and a line has at most 998 bytes
 /// (RFC 5322, 2.1.1).
 fn folded(message: Vec<u8>) -> Vec<u8> {
     let end = memchr::memmem::find(&message, b"\r\n\r\n").unwrap_or(message.len());

@@ -179,7 +179,7 @@ impl Sessions {
     pub(super) fn ask_for_connection(&self, sender: String, queue: Uuid) {
         self.close_idle(|owner| owner.sender == sender);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        // No session here may send for that sender.
+        // Where no session here sends for a sender, nothing else removes its entry.
         waiting.retain(|_, (_, since)| since.elapsed() < WAITING);
         waiting.insert(sender, (queue, Instant::now()));
     }

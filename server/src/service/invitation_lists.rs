@@ -212,10 +212,10 @@ impl Services {
     pub(super) async fn list_links(&self, admin: &Administrator, id: InvitationListId) -> Result<String> {
         let list = self.own_list(admin, id).await?;
         let people = self.store.listed_without_password(id).await?;
-        // The first download belongs to the invitation, which was counted.
+        // The first download of somebody's links belongs to the invitation, which was counted.
         let mut tx = self.store.begin().await?;
         self.still_administrator(&mut tx, admin).await?;
-        let is_first = self.store.note_links(&mut tx, id, self.clock.now()).await?;
+        let is_first = people.is_empty() || self.store.note_links(&mut tx, id, self.clock.now()).await?;
         tx.commit().await?;
         if !is_first {
             self.check_invitations(admin, i64::try_from(people.len()).unwrap_or(i64::MAX)).await?;

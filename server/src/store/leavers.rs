@@ -115,6 +115,9 @@ impl Store {
             return Ok(false);
         }
         self.drop_mailboxes_of(tx, institution, user, true).await?;
+        for program in self.devices_of(institution, user).await? {
+            self.drop_device(tx, institution, program.id).await?;
+        }
         execute!(&mut **tx,
             "UPDATE invitation_lists SET user_id = $3 WHERE institution_id = $1 AND user_id = $2"; institution, user, heir
         )?;
@@ -130,10 +133,6 @@ impl Store {
             "DELETE FROM flashes WHERE institution_id = $1 AND user_id = $2",
             "DELETE FROM mail_versions WHERE institution_id = $1 AND user_id = $2",
             "DELETE FROM invitation_list_rows WHERE list_id IN (SELECT id FROM invitation_lists WHERE institution_id = $1) AND user_id = $2",
-            "DELETE FROM device_notices WHERE device_id IN (SELECT id FROM devices WHERE institution_id = $1 AND owner_id = $2)",
-            "DELETE FROM device_passwords WHERE device_id IN (SELECT id FROM devices WHERE institution_id = $1 AND owner_id = $2)",
-            "DELETE FROM relay_log WHERE device_id IN (SELECT id FROM devices WHERE institution_id = $1 AND owner_id = $2)",
-            "DELETE FROM devices WHERE institution_id = $1 AND owner_id = $2",
             "DELETE FROM users WHERE institution_id = $1 AND id = $2",
         ] {
             execute!(&mut **tx, statement; institution, user)?;

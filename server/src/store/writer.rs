@@ -165,32 +165,26 @@ impl Failure {
 pub(super) struct Writer {
     asked: mpsc::UnboundedSender<Write>,
     pool: sqlx::AnyPool,
-    /// Groups that were committed together, or failed together.
-    groups: Arc<AtomicU64>,
+    /// Transactions so far.
+    transactions: Arc<AtomicU64>,
 }
 
 impl Writer {
     pub(super) fn start(pool: sqlx::AnyPool, backend: DatabaseKind, channel: EventChannel) -> Self {
         // As many wait as there are sessions.
         let (asked, waiting) = mpsc::unbounded_channel();
-        let committer = Committer { pool: pool.clone(), backend, channel };
-        let groups = Arc::new(AtomicU64::new(0));
-        let counted = Arc::clone(&groups);
+        let transactions = Arc::new(AtomicU64::new(0));
+        let committer = Committer { pool: pool.clone(), backend, channel, transactions: Arc::clone(&transactions) };
         tokio::spawn(async move {
             let mut gathering = Gathering { waiting, sessions: 0 };
             while let Some(batch) = gathering.next().await {
-                counted.fetch_add(1, Ordering::Relaxed);
                 // A panic must not end this task; those who asked see that their reply does not come.
                 if let Err(error) = tokio::spawn(committer.clone().commit(batch)).await {
                     tracing::error!("a group of writes failed: {error}");
                 }
             }
         });
-        Self { asked, pool, groups }
-    }
-
-    pub(super) fn groups(&self) -> u64 {
-        self.groups.load(Ordering::Relaxed)
+        Self { asked, pool, transactions }
     }
 
     pub(super) async fn close(&self) {
@@ -266,6 +260,7 @@ struct Committer {
     pool: sqlx::AnyPool,
     backend: DatabaseKind,
     channel: EventChannel,
+    transactions: Arc<AtomicU64>,
 }
 
 impl Committer {
@@ -304,6 +299,7 @@ impl Committer {
         if !eligible {
             return Some(batch);
         }
+        self.transactions.fetch_add(1, Ordering::Relaxed);
         let committing = single_statement::commit(&self.pool, starts, outcomes);
         let settled = match tokio::time::timeout(COMMIT_LIMIT, committing).await {
             Ok(Ok(settled)) => settled,
@@ -343,6 +339,7 @@ impl Committer {
     }
 
     async fn attempt(&self, batch: &Batch) -> Result<Done, Failure> {
+        self.transactions.fetch_add(1, Ordering::Relaxed);
         let attempt = tokio::time::timeout(COMMIT_LIMIT, self.transaction(batch)).await;
         // A server that stopped answering: the next group takes another connection.
         attempt.unwrap_or(Err(Failure::All(StoreError::Database(sqlx::Error::PoolTimedOut))))
@@ -389,7 +386,7 @@ fn is_double(starts: &[DataStart], outcomes: &[OutcomeRecord]) -> bool {
 impl Store {
     /// Transactions of groups so far: writes that are ready together share one.
     pub fn group_commits(&self) -> u64 {
-        self.writer.groups()
+        self.writer.transactions.load(Ordering::Relaxed)
     }
 
     /// A session sends claimed deliveries: their writes are committed together with those of others that send.
